@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto::{Epoch, Revision};
+use proto::{Epoch, Revision, Token};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 
@@ -84,6 +84,12 @@ impl StatusBoard {
             change(status);
             *status != before
         });
+    }
+
+    /// The newest revision that this process has applied; of epoch 0 before the first.
+    pub fn applied(&self) -> Token {
+        let status = self.status.borrow();
+        Token::new(status.epoch, status.revision)
     }
 
     /// A receiver of the figures.

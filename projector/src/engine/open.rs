@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use event_log::LogPosition;
-use proto::Revision;
+use proto::{Revision, Token};
 use service_kit::postgres::{SharedSession, is_shared_session, problem};
 use service_kit::with_timeout;
 use tokio::time::Instant;
@@ -130,7 +130,12 @@ async fn open_checked(shared: &Shared, opening: Opening) -> Result<Opened, Failu
 async fn acquire(shared: &Shared, opening: Opening) -> Result<Checkpoint, Failure> {
     match opening {
         Opening::TakeOver => Ok(shared.replica.take_over().await?),
-        Opening::Continue | Opening::Reset(_) => Ok(shared.replica.settle().await?),
+        Opening::Continue | Opening::Reset(_) => {
+            let found = shared.replica.settle().await?;
+            let known = shared.sources.board.applied();
+            let went_back = Token::new(found.position.epoch, found.position.revision) < known;
+            Ok(if went_back { shared.replica.renew().await? } else { found })
+        }
     }
 }
 

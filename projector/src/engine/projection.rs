@@ -37,6 +37,8 @@ pub(super) struct Projection<'s> {
     ended: Option<Stop>,
     /// `visible` and `target` as published; `None` before the first time.
     published: Option<(Revision, Revision)>,
+    /// A repair was committed since.
+    repaired: bool,
     /// Commit times of the events that are applied and not visible yet.
     unseen: Vec<OffsetDateTime>,
     /// The traces of these events.
@@ -70,6 +72,7 @@ impl<'s> Projection<'s> {
             carry: None,
             ended: None,
             published: None,
+            repaired: false,
             unseen: Vec::new(),
             unseen_traces: Vec::new(),
             head,
@@ -223,7 +226,7 @@ impl<'s> Projection<'s> {
     async fn publish(&mut self, target: Revision) -> Result<(), Failure> {
         let target = target.max(self.reaches());
         let wanted = (self.position.revision, target);
-        if self.published != Some(wanted) {
+        if self.repaired || self.published != Some(wanted) {
             let started = Instant::now();
             let traces = std::mem::take(&mut self.unseen_traces);
             let mut span = Span::of_batch("visible", Kind::Internal, traces.iter().map(String::as_str));
@@ -232,6 +235,7 @@ impl<'s> Projection<'s> {
             span.finish(outcome)?;
             metrics::histogram!(PUBLISH_SECONDS).record(started.elapsed());
             self.published = Some(wanted);
+            self.repaired = false;
             self.touched();
         }
         self.report();
@@ -273,6 +277,11 @@ impl<'s> Projection<'s> {
                 status.lag_micros = (seconds * 1e6) as u64;
             }
         });
+    }
+
+    /// A repair was committed: the next publication says so, even at the same revision.
+    pub(super) fn repaired(&mut self) {
+        self.repaired = true;
     }
 
     /// An exchange with the read model succeeded: the next heartbeat can wait.

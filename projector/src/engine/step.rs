@@ -85,6 +85,10 @@ pub(super) async fn persist(
     }
     shared.batch_limit.applied(changes.edges());
     projection.touched();
+    // Nobody reads an incomplete read model, so its repairs are published together at the end.
+    if next.complete && (changes.edges() > 0 || !projection.sweep.complete()) {
+        projection.repaired();
+    }
     Ok(true)
 }
 

@@ -247,6 +247,7 @@ async fn repair_misplaced(
         let cursor = projection.sweep.cursor().clone();
         shared.replica.replace_misplaced(projection.position, &cursor, kind, ids, &changes).await?;
         projection.touched();
+        projection.repaired();
         let accounts = wrong
             .iter()
             .flat_map(|edge| [&edge.ends.0, &edge.ends.1, &edge.named.0, &edge.named.1])

@@ -5,12 +5,17 @@
 //! `visible` before the data and `target` after it. An event that is too large for one transaction is applied in parts:
 //! between them `partial_revision` names it, and `target` must not be lower.
 //!
+//! The generation of repairs: a random number. `repairs` changes in the transaction of each repair, and
+//! `repairs_visible` follows in the next publication. So if a reader finds the same number in `repairs_visible` before
+//! the data and in `repairs` after it, no repair was under way. A program that keeps answers drops them when the number
+//! changes. `repairs_owner` names the writer that maintains both: an older version does not.
+//!
 //! Nothing is written to a server that holds data of another program ([`Content::Foreign`]).
 
 use event_log::LogPosition;
 use neo4rs::{Query, Row, Txn, query};
 use proto::{Epoch, Revision};
-use service_kit::neo4j::run_detached;
+use service_kit::{ids, neo4j::run_detached};
 use uuid::Uuid;
 
 use super::error::Error;
@@ -31,13 +36,15 @@ const NOT_ONLINE: &str = "SHOW INDEXES YIELD state WHERE state <> 'ONLINE' RETUR
 const CREATE: &str = "MERGE (c:Checkpoint {name: $name}) ON CREATE SET c.epoch = $epoch, c.revision = $revision, \
     c.event_id = $event_id, c.visible = $revision, c.target = $revision, c.complete = false, c.kept = false, \
     c.owner = $owner, c.owner_name = $owner_name, c.sweep_stage = 0, c.sweep_source = '', c.sweep_target = '', \
-    c.sweep_rows = 0, c.database_id = $database_id";
+    c.sweep_rows = 0, c.database_id = $database_id, c.repairs = $repairs, c.repairs_visible = $repairs, \
+    c.repairs_owner = $owner";
 
 /// The previous owner may have died between a batch and the publication after it. Its last commit is complete: it held
 /// the lock that we hold. If it died between two parts of an event, `target` stays at that event.
 const TAKE: &str = "MATCH (c:Checkpoint {name: $name}) \
     SET c.owner = $owner, c.owner_name = $owner_name, c.visible = c.revision, \
-    c.target = CASE WHEN c.partial_revision > c.revision THEN c.partial_revision ELSE c.revision END";
+    c.target = CASE WHEN c.partial_revision > c.revision THEN c.partial_revision ELSE c.revision END, \
+    c.repairs = $repairs, c.repairs_visible = $repairs, c.repairs_owner = $owner";
 
 /// Precedes the reset: a reader might see the new numbers before it sees that the read model is incomplete.
 const DISOWN: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner SET c.complete = false";
@@ -46,7 +53,12 @@ const RESET: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
     SET c.epoch = $epoch, c.revision = $revision, c.event_id = $event_id, c.visible = $revision, \
     c.target = $revision, c.complete = false, c.kept = true, c.sweep_stage = 0, c.sweep_source = '', \
     c.sweep_target = '', c.sweep_rows = 0, c.database_id = $database_id, \
-    c.partial_revision = null, c.partial_event_id = null";
+    c.partial_revision = null, c.partial_event_id = null, c.repairs = $repairs, c.repairs_visible = $repairs, \
+    c.repairs_owner = $owner";
+
+/// The read model was restored from a backup: its contents may differ from those of the same generation before.
+const RENEW: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
+    SET c.repairs = $repairs, c.repairs_visible = $repairs, c.repairs_owner = $owner";
 
 /// For read models of older versions, which do not name their database.
 const NAME_DATABASE: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
@@ -99,6 +111,12 @@ pub enum Content {
 
 pub(super) fn named(text: &str) -> Query {
     query(text).param("name", NAME)
+}
+
+/// Sets the number of a new generation of repairs.
+pub(super) fn new_generation(query: Query) -> Query {
+    // Any 63 bits: only equality counts.
+    query.param("repairs", (ids::random().as_u64_pair().0 >> 1).cast_signed())
 }
 
 pub(super) fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
@@ -192,7 +210,12 @@ impl Replica {
 
     /// Becomes the one writer. The previous one fails at its next change.
     pub async fn take_over(&self) -> Result<Checkpoint, Error> {
-        self.change(Some(self.owned(TAKE))).await
+        self.change(Some(new_generation(self.owned(TAKE)))).await
+    }
+
+    /// Begins a new generation of repairs.
+    pub async fn renew(&self) -> Result<Checkpoint, Error> {
+        self.mine(self.change(Some(new_generation(self.owned(RENEW)))).await?)
     }
 
     /// Reads the checkpoint behind its lock, so that an exchange of ours whose outcome is unknown has ended.
@@ -233,7 +256,7 @@ impl Replica {
 
     /// A statement that begins at `head`.
     fn started(&self, text: &str, head: LogPosition, database: Uuid) -> Query {
-        self.owned(text)
+        new_generation(self.owned(text))
             .param("epoch", head.epoch.as_i64())
             .param("revision", head.revision.as_i64())
             .param("event_id", event_text(head.event_id))

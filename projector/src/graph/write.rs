@@ -10,7 +10,7 @@ use proto::Revision;
 use service_kit::trace::{Database, Parent, Span, db};
 use uuid::Uuid;
 
-use super::checkpoint::{Cursor, READ, checkpoint, named};
+use super::checkpoint::{Cursor, READ, checkpoint, named, new_generation};
 use super::cypher;
 use super::error::Error;
 use super::exchange::{AsyncBody, Replica, one_row};
@@ -26,10 +26,13 @@ const ADVANCE: &str =
 /// checkpoint's revision as the whole content, nor apply another event in its place.
 const PART: &str = "c.partial_revision = $to, c.partial_event_id = $event_id";
 
-const PUBLISH: &str = "c.visible = $from, c.target = $target";
+const PUBLISH: &str = "c.visible = $from, c.target = $target, c.repairs_visible = c.repairs";
 
 const STAY: &str = "c.sweep_stage = $stage, c.sweep_source = $source, c.sweep_target = $target, \
     c.sweep_rows = $rows, c.complete = $complete";
+
+/// Precedes [`STAY`] in the transaction of a repair.
+const REPAIR: &str = "c.repairs = $repairs, ";
 
 /// The second statement: changes the checkpoint if it is ours and at our revision.
 fn second(changes: &str) -> Query {
@@ -116,6 +119,7 @@ impl Replica {
     }
 
     /// Publishes that readers see everything up to `at`, and nothing beyond `target`.
+    /// A repair that was committed before becomes a generation that readers can load from.
     pub async fn publish(&self, at: LogPosition, target: Revision, parent: &Parent) -> Result<(), Error> {
         let second = second(PUBLISH).param("target", target.as_i64());
         self.guarded(at, second, Vec::new(), db(Database::Neo4j, "checkpoint.publish", parent)).await
@@ -123,7 +127,8 @@ impl Replica {
 
     /// Repairs edges without moving the checkpoint's revision, and writes the progress of the sweep.
     pub async fn repair(&self, at: LogPosition, cursor: &Cursor, changes: &Changes) -> Result<(), Error> {
-        self.guarded(at, stay(cursor), changes.statements(), Span::default()).await
+        let second = if changes.edges() > 0 { repair(cursor) } else { stay("", cursor) };
+        self.guarded(at, second, changes.statements(), Span::default()).await
     }
 
     /// Removes edges whose values do not name their ends, and sets the edges that PostgreSQL has in their places.
@@ -137,12 +142,16 @@ impl Replica {
     ) -> Result<(), Error> {
         let remove = query(&cypher::of(kind, cypher::DELETE_MISPLACED)).param("ids", ids);
         let then = std::iter::once(remove).chain(changes.statements()).collect();
-        self.guarded(at, stay(cursor), then, Span::default()).await
+        self.guarded(at, repair(cursor), then, Span::default()).await
     }
 }
 
-fn stay(cursor: &Cursor) -> Query {
-    second(STAY)
+fn repair(cursor: &Cursor) -> Query {
+    new_generation(stay(REPAIR, cursor))
+}
+
+fn stay(before: &str, cursor: &Cursor) -> Query {
+    second(&format!("{before}{STAY}"))
         .param("stage", cursor.stage)
         .param("source", cursor.source.as_str())
         .param("target", cursor.target.as_str())
