@@ -14,6 +14,7 @@ use service_kit::clock::SystemClock;
 use service_kit::process::Process;
 use service_kit::shares::{Holders, Places};
 use service_kit::{grpc, nats, neo4j, postgres};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,9 @@ use crate::batching::Batched;
 use crate::config::{AccessSettings, Config, ReplicaSettings};
 use crate::grpc::{Access, LEGACY_READS, Legacy, LegacyAccess, PipelineStatus, QUERIES, Queries, Watches};
 use crate::health;
+use crate::hot::Generations;
+use crate::hot::load::Load;
+use crate::loading::{self, Filling, Loader, Loading};
 use crate::memory::Memory;
 use crate::neo4j::{Admission, Neo4jReader};
 use crate::overlay::Overlaid;
@@ -31,7 +35,9 @@ use crate::recent::{FeedMonitor, Follower, HeadTracker, Recent, Sources};
 use crate::replicas::{
     Breaker, Dates, Neo4jProbe, PostgresProbe, ReadModel, Replica, Replicas, SettingsCheck, Signals,
 };
-use crate::router::{Budget, Handles, PagesOfThePast, ReadModelReader, Router, Settings, Store, StoresWatch};
+use crate::router::{
+    Budget, Handles, PagesOfThePast, ReadModelReader, ReadSource, Router, Settings, Store, StoresWatch,
+};
 
 const NAME: &str = "query-service";
 /// Timeout of a wait for a PostgreSQL connection. The pool has one for every read that the budget admits.
@@ -74,11 +80,31 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let sources = Sources { log, heads: Arc::clone(&heads) };
     let probe_reader = postgres_reader.over(log_pool);
     let background_reader = postgres_reader.over(background_pool.clone());
-    let recent = Arc::new(Recent::new(config.overlay));
     let read = config.read_source.allows(Source::Neo4j);
+    // Nothing fills or asks the hot set otherwise, see `Router`.
+    let hot_set_bytes = if config.read_source == ReadSource::Auto { config.hot_set_bytes } else { 0 };
+    if hot_set_bytes < config.hot_set_bytes {
+        tracing::warn!(
+            read_source = config.read_source.name(),
+            "HOT_SET_BYTES has no effect: it needs READ_SOURCE=auto"
+        );
+    }
+    let generations = Generations::new(config.replicas.len());
+    let recent = Arc::new(Recent::new(config.overlay, hot_set_bytes, generations.clone()));
+    let (loads, loaded) = mpsc::channel(loading::MOST_WAITING);
+    let hot = (hot_set_bytes > 0).then_some(loads);
     let names = config.replicas.iter().filter(|_| read).map(|one| Arc::from(one.projector.as_str()));
     let settings = SettingsCheck::new(process.readiness.latch(health::SETTINGS), names);
-    let replicas = config.replicas.iter().map(|one| replica(one, &config, &heads, &recent, &settings, now));
+    let common = Common {
+        config: &config,
+        heads: &heads,
+        recent: &recent,
+        check: &settings,
+        hot,
+        generations: &generations,
+        now,
+    };
+    let replicas = config.replicas.iter().enumerate().map(|(number, one)| replica(number, one, &common));
     let (read_models, replicas): (Vec<_>, Vec<_>) =
         replicas.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
     let known: Vec<_> = replicas.iter().map(|one| Arc::clone(&one.probe.replica)).collect();
@@ -98,16 +124,18 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
             neo4j_timeout: config.neo4j_read_timeout,
             postgres_timeout: config.postgres.statement_timeout,
             freshness_wait: config.freshness_wait,
+            memory_max_lag: config.tolerance.max_lag,
             read_source: config.read_source,
         },
     });
 
     let dates = Dates { sources: sources.clone(), replicas: known.clone(), clock: SystemClock::shared() };
     spawn(&process, "dates", |stop| dates.run(stop));
-    let signals = Signals { heads: Arc::clone(&heads), replicas: known, projectors: projectors.clone() };
+    let signals =
+        Signals { heads: Arc::clone(&heads), replicas: known, generations, projectors: projectors.clone() };
     lifecycle.spawn("signals", signals.listen(nats.client, lifecycle.stop_token()));
 
-    let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
+    let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent), loads: loaded };
     spawn(&process, "events", |stop| follower.run(stop));
     let watch = StoresWatch::new(Arc::clone(&router), process.readiness.latch(health::STORES), now);
     let postgres_probe = PostgresProbe {
@@ -118,6 +146,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     };
     for replica in replicas {
         spawn(&process, "lanes", |stop| replica.shared.run(stop));
+        if let Some(loader) = replica.loader {
+            spawn(&process, "loads", |stop| loader.run(stop));
+        }
         let watch = watch.clone();
         spawn(&process, "neo4j probe", |stop| replica.probe.run(move || watch.update(), stop));
     }
@@ -162,16 +193,28 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 struct Background {
     shared: Batched<Neo4jReader>,
     probe: Neo4jProbe,
+    /// `None` without a hot set.
+    loader: Option<Loader>,
+}
+
+/// What the replicas have in common.
+struct Common<'a> {
+    config: &'a Config,
+    heads: &'a Arc<HeadTracker>,
+    recent: &'a Arc<Recent>,
+    check: &'a SettingsCheck,
+    /// Where loads of the hot set go, if there is one.
+    hot: Option<mpsc::Sender<Load>>,
+    generations: &'a Generations,
+    now: Instant,
 }
 
 fn replica(
+    number: usize,
     settings: &ReplicaSettings,
-    config: &Config,
-    heads: &Arc<HeadTracker>,
-    recent: &Arc<Recent>,
-    check: &SettingsCheck,
-    now: Instant,
+    common: &Common<'_>,
 ) -> anyhow::Result<(ReadModel<ReadModelReader>, Background)> {
+    let Common { config, heads, recent, check, now, .. } = *common;
     let reader = |settings: &neo4j::Settings| {
         let graph = neo4j::connect(settings);
         graph.map(Neo4jReader::new).with_context(|| format!("cannot set up Neo4j at {}", settings.uri))
@@ -184,16 +227,35 @@ fn replica(
         callers: callers.clone(),
         breaker: Arc::new(Breaker::new(now)),
         replica: Arc::new(Replica::new(settings.projector.as_str())),
+        number,
+        generations: common.generations.clone(),
         heads: Arc::clone(heads),
         timeout: config.neo4j_read_timeout,
         settings: check.clone(),
     };
     let shared = Batched::new(callers.clone(), &callers.shared(), config.coalescing_lanes);
     // One overlay per replica: replicas differ in revision and in the rows that recent events remove.
-    let exact =
-        Overlaid::new(shared.clone(), Arc::clone(recent), Arc::clone(&probe.replica), config.freshness_wait);
+    let (filling, loader) = common
+        .hot
+        .clone()
+        .map(|loads| {
+            let (wanted, queue) = mpsc::channel(loading::MOST_WAITING);
+            let loader = Loader {
+                reader: callers.clone(),
+                number,
+                replica: Arc::clone(&probe.replica),
+                breaker: Arc::clone(&probe.breaker),
+                recent: Arc::clone(recent),
+                wanted: queue,
+                loads: loads.clone(),
+            };
+            (Filling::new(number, loads, wanted), loader)
+        })
+        .unzip();
+    let inner = Loading::new(shared.clone(), filling);
+    let exact = Overlaid::new(inner, Arc::clone(recent), Arc::clone(&probe.replica), config.freshness_wait);
     let read_model = ReadModel::new(exact, Arc::clone(&probe.breaker), Arc::clone(&probe.replica));
-    Ok((read_model, Background { shared, probe }))
+    Ok((read_model, Background { shared, probe, loader }))
 }
 
 /// Connections that are not reserved for shared statements.

@@ -6,7 +6,7 @@ service_kit::declare_metrics! {
         question: "check", "relations", "counts", "list_followers", "list_following", "list_mutes", "list_blocks",
                   "list_requests_received", "list_requests_sent", "list_followers_seen", "list_following_seen",
                   "sift", "known", "list_at", "union", "suggest";
-        source: "neo4j", "postgres"
+        source: "neo4j", "postgres", "memory"
     };
     /// Reads that fell back to PostgreSQL, by reason.
     Counter(Count) FALLBACKS = "query_fallbacks_total" {
@@ -78,6 +78,24 @@ service_kit::declare_metrics! {
     Gauge(Bytes) RING_BYTES = "query_ring_bytes";
     /// Time from the oldest to the newest of the recent events held: read models may lag by this much.
     Gauge(Seconds) RING_SPAN = "query_ring_span_seconds";
+    /// Answers that are kept in memory (HOT_SET_BYTES).
+    Gauge(Count) HOT_ENTRIES = "query_hot_set_entries";
+    /// Memory of the answers that are kept in memory, and of their table.
+    Gauge(Bytes) HOT_BYTES = "query_hot_set_bytes";
+    /// Loads of answers into memory, by outcome. `refused`: the replica was repaired meanwhile, or memory holds as much;
+    /// `ahead`: the load may hold events that this process has not read; `too_old`, `too_many_changes`: the recent events
+    /// do not reach back to it, or hold too many changes of its account; `no_generation`: a repair was under way, or the
+    /// projector is of an older version; `queue_full`: too many loads waited.
+    Counter(Count) HOT_LOADS = "query_hot_set_loads_total" {
+        outcome: "installed", "refused", "ahead", "too_old", "too_many_changes", "too_large", "failed",
+                 "no_generation", "queue_full"
+    };
+    /// 1 while answers that were loaded from the replica are valid: its projector maintains the generation of repairs.
+    Gauge(Switch) HOT_VALID = "query_hot_set_valid" { replica };
+    /// Answers that left memory to make room for others.
+    Counter(Count) HOT_EVICTED = "query_hot_set_evicted_total";
+    /// Answers in memory that an event contradicted. They were wrong, and were dropped.
+    Counter(Count) HOT_DIFFERENCES = "query_hot_set_differences_total";
     /// Events that came from the outbox, because the stream did not give them.
     Counter(Count) FEED_OUTBOX = "query_feed_outbox_events_total";
     /// Times that reading the stream ended, by cause.

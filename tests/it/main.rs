@@ -21,6 +21,7 @@ mod fallback;
 mod follows;
 mod forks;
 mod head;
+mod hot_set;
 mod idempotency;
 mod imports;
 mod jobs;

@@ -52,6 +52,8 @@ async fn every_answer_is_the_state_at_its_revision() {
     // answers are as exact as any.
     let settings =
         Env::default().with("NEO4J_READ_TIMEOUT_MILLIS", "2000").with("REPLICA_MAX_LAG_SECONDS", "600");
+    // Too small for all accounts, so that entries come and go.
+    let settings = settings.with("HOT_SET_BYTES", "65536");
     let mut own = Own::start_to_grow(settings).await;
     own.grow();
     let second = tokio::task::block_in_place(|| own.another(Program::Query));
@@ -91,11 +93,12 @@ async fn every_answer_is_the_state_at_its_revision() {
     let events = truth::stream(&own.endpoints).await;
     let count = |wanted: &dyn Fn(&Observation) -> bool| seen.iter().filter(|seen| wanted(seen)).count();
     let from_neo4j = count(&|seen| seen.source == Source::Neo4j);
+    let from_memory = count(&|seen| seen.source == Source::Memory);
     let changed = count(&|seen| seen.overlaid_events > 0);
     let from_postgres = count(&|seen| seen.source == Source::Postgres);
     println!(
         "{written} writes in {} events; {} answers, {from_neo4j} from Neo4j, {changed} of them changed by recent \
-         events, {from_postgres} from PostgreSQL; {} refused",
+         events, {from_memory} from memory, {from_postgres} from PostgreSQL; {} refused",
         events.len(),
         seen.len(),
         load.refusals(),
@@ -109,6 +112,7 @@ async fn every_answer_is_the_state_at_its_revision() {
     let walked = judge::all(&events, seen, Vec::new());
     println!("{walked} walks of more than one page");
     assert!(from_neo4j > 1_000 && changed > 100, "too few answers with recent events applied");
+    assert!(from_memory > 100, "too few answers of memory");
     assert!(from_postgres > 100, "too few answers of PostgreSQL");
     assert!(walked > 100, "too few walks");
 }

@@ -14,6 +14,7 @@ json_row! {
         source: &'static str = match source {
             Source::Neo4j => "neo4j",
             Source::Postgres => "postgres",
+            Source::Memory => "memory",
             Source::Unspecified => "unknown",
         },
         as_of: String = as_of.to_owned(),

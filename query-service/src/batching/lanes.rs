@@ -17,7 +17,6 @@ use std::sync::{Arc, OnceLock};
 
 use metrics::Histogram;
 use parking_lot::Mutex;
-use proto::Token;
 use service_kit::trace::{Kind, Parent, Span};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -25,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{SHARED_ITEMS, SHARED_QUESTIONS};
 use crate::queries::{
-    Begins, Context, Error, QuestionName, ReadItems, ReadResult, Shared, Statement, Versioned, join_bounds,
+    Begins, Context, Error, QuestionName, ReadItems, ReadResult, Shared, Statement, Versioned,
 };
 
 /// Maximum number of items that a statement takes of one question before it takes items of the next one.
@@ -62,7 +61,8 @@ struct Waiter<I, V> {
 struct Progress<V> {
     values: Vec<V>,
     missing: usize,
-    bounds: Option<(Token, Token)>,
+    /// The bounds of the values.
+    whole: Option<Versioned<()>>,
     /// The statement that was last started for it, and when.
     statement: Option<(Statement, Instant)>,
     /// `None` once it is answered.
@@ -104,7 +104,7 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
         let progress = Progress {
             values: vec![Q::Value::default(); items.len()],
             missing: items.len(),
-            bounds: None,
+            whole: None,
             statement: None,
             reply: Some(reply),
         };
@@ -179,11 +179,11 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
         let cx = Context { within, parent: &parent };
         match span.finish(self.store.read_items(items, begins, cx).await) {
             Ok(answer) if answer.value.len() == asked => {
-                let bounds = answer.bounds();
-                let mut values = answer.value.into_iter();
+                let (values, bounds) = answer.split();
+                let mut values = values.into_iter();
                 for part in &parts {
                     let values = values.by_ref().take(part.len);
-                    part.waiter.place(part.from, values, bounds, &statement);
+                    part.waiter.place(part.from, values, &bounds, &statement);
                 }
             }
             Ok(_) => {
@@ -219,18 +219,17 @@ impl<I, V> Waiter<I, V> {
         &self,
         from: usize,
         values: impl Iterator<Item = V>,
-        part: (Token, Token),
+        bounds: &Versioned<()>,
         statement: &Statement,
     ) {
         let mut progress = self.progress.lock();
-        let bounds = match join_bounds(progress.bounds.unwrap_or(part), part) {
-            Ok(bounds) => bounds,
+        let whole = match Versioned::joined(progress.whole.take(), bounds.clone()) {
+            Ok(whole) => whole,
             Err(error) => {
                 drop(progress);
                 return self.fail(error);
             }
         };
-        progress.bounds = Some(bounds);
         let mut taken = 0;
         for (slot, value) in progress.values.iter_mut().skip(from).zip(values) {
             *slot = value;
@@ -241,10 +240,12 @@ impl<I, V> Waiter<I, V> {
             && let Some(reply) = progress.reply.take()
         {
             let values = std::mem::take(&mut progress.values);
-            let mut answer = Versioned::between(values, bounds.0, bounds.1);
+            let mut answer = whole.map(|()| values);
             answer.origin.statement = Some(statement.clone());
             // The caller may have given up.
             let _ = reply.send(Ok(answer));
+        } else {
+            progress.whole = Some(whole);
         }
     }
 

@@ -17,6 +17,9 @@ use crate::replicas::Tolerance;
 use crate::router::ReadSource;
 
 const PAGE_TOKEN_KEYS: &str = "PAGE_TOKEN_KEYS";
+const HOT_SET_BYTES: &str = "HOT_SET_BYTES";
+/// A smaller hot set would hold nearly nothing.
+const LEAST_HOT_SET: usize = 64 << 10;
 
 /// Settings of this service.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub struct Config {
     pub tolerance: Tolerance,
     /// `OVERLAY_EVENTS` (100000) and `OVERLAY_BYTES` (64 MiB): the recent events that are kept in memory.
     pub overlay: Limits,
+    /// `HOT_SET_BYTES` (0): memory for answers to frequent questions; 0: none.
+    pub hot_set_bytes: usize,
     /// `WATCH_LIMIT` (100).
     pub watch_limit: usize,
     /// `LEGACY_DEFAULT_LIMIT` (50) and `LEGACY_FRESHNESS_WAIT_MILLIS` (500): the older API's reads.
@@ -86,6 +91,7 @@ impl Config {
                 .number_or("COALESCING_LANES", 4, 0..=64),
             read_source: read_source(env),
             overlay: overlay(env),
+            hot_set_bytes: hot_set_bytes(env),
             watch_limit: env.about("Maximum number of concurrent WatchEvents calls.").number_or(
                 "WATCH_LIMIT",
                 100,
@@ -159,6 +165,16 @@ fn overlay(env: &mut Env) -> Limits {
     }
 }
 
+fn hot_set_bytes(env: &mut Env) -> usize {
+    let bytes = env
+        .about("Memory limit of answers that query-service keeps, in bytes, in addition to OVERLAY_BYTES: sets of up to 16,384 followed accounts, the newest 1,024 rows of lists, and counts. Every event is applied to them, so they are exact; reads that they answer reach no store. 0 turns it off; otherwise at least 65536. Needs READ_SOURCE=auto and projectors of this version.")
+        .number_or(HOT_SET_BYTES, 0, 0..=8 << 30);
+    if (1..LEAST_HOT_SET).contains(&bytes) {
+        env.reject(HOT_SET_BYTES, format!("must be 0, or at least {LEAST_HOT_SET}"));
+    }
+    bytes
+}
+
 fn read_source(env: &mut Env) -> ReadSource {
     env.about("Which stores answer reads: auto (Neo4j; PostgreSQL within the budget if Neo4j cannot answer), neo4j (never PostgreSQL, not even for fully_consistent reads) or postgres (never Neo4j; FALLBACK_BUDGET_PER_SECOND does not apply, FALLBACK_CONCURRENCY does).")
         .parse_or("READ_SOURCE", "auto")
@@ -169,7 +185,7 @@ fn tolerance(env: &mut Env) -> Tolerance {
         .about("A read model that lags by more than this many seconds answers no reads, except reads over one hop while the events that it lacks are in memory (OVERLAY_EVENTS).")
         .number_or("MAX_STALENESS_SECONDS", 60, 1..=LONGEST_STALENESS.as_secs());
     let max_lag = env
-        .about("A replica of the read model that lags by more than this many seconds is used only if no other replica can answer.")
+        .about("A replica of the read model that lags by more than this many seconds is used only if no other replica can answer. Memory (HOT_SET_BYTES) answers only while this process lacks nothing older.")
         .seconds_or("REPLICA_MAX_LAG_SECONDS", 5);
     Tolerance { max_staleness: Duration::from_secs(max_staleness), max_lag }
 }
@@ -205,6 +221,7 @@ mod tests {
             ("FRESHNESS_WAIT_MILLIS", "501"),
             ("MAX_STALENESS_SECONDS", "601"),
             ("READ_SOURCE", "both"),
+            ("HOT_SET_BYTES", "1000"),
             ("FALLBACK_CONCURRENCY", "0"),
             ("FALLBACK_BUDGET_PER_SECOND", "0"),
         ];

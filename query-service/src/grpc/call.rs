@@ -100,6 +100,7 @@ pub fn wire_source(source: Source) -> i32 {
     match source {
         Source::Neo4j => WireSource::Neo4j,
         Source::Postgres => WireSource::Postgres,
+        Source::Memory => WireSource::Memory,
     }
     .into()
 }

@@ -91,6 +91,7 @@ impl Neo4jReader {
                 ("from", BoltType::from(vec![0_i64])),
                 ("to", BoltType::from(vec![0_i64])),
                 ("before", below(None)),
+                ("after", nobody.clone()),
                 ("limit", number(1)),
             ]
         };
@@ -160,7 +161,10 @@ impl Neo4jReader {
         let row = span.finish(self.one_row(statement, params, rows, within).await)?;
         let row = row.ok_or(Error::NotBuilt)?;
         let (as_of, target) = rows::bounds(&row)?;
-        Ok(Versioned::between(row, as_of, target))
+        let generation = rows::generation_of_answer(&row)?;
+        let mut answer = Versioned::between(row, as_of, target);
+        answer.origin.generation = generation;
+        Ok(answer)
     }
 
     /// The reason why the server refuses the login, if it reports one. A statement does not return it, because the

@@ -6,7 +6,9 @@
 use neo4rs::Row;
 use proto::{Epoch, Position, Revision, Token, UserId};
 
-use crate::queries::{Checkpoint, Counts, Error, FoundCheckpoint, LINKS, Link, ListRow, Relation};
+use crate::queries::{
+    Checkpoint, Counts, Error, FoundCheckpoint, Generation, LINKS, Link, ListRow, Relation,
+};
 
 /// Stands for an absent number. No edge expires before 1970, and no revision is below zero.
 const NONE: i64 = -1;
@@ -23,7 +25,20 @@ pub fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
 pub fn found_checkpoint(row: &Row) -> Result<FoundCheckpoint, Error> {
     let database: Option<String> = row.get("database_id").map_err(Error::failed)?;
     let database = database.map(|text| text.parse().map_err(Error::failed)).transpose()?;
-    Ok(FoundCheckpoint { checkpoint: checkpoint(row)?, database })
+    let checkpoint = checkpoint(row)?;
+    // What an incomplete read model holds may be wrong.
+    let generation = generation(row, "repairs")?.filter(|_| checkpoint.complete);
+    Ok(FoundCheckpoint { checkpoint, database, generation })
+}
+
+/// The generation of repairs that an answer was read in; `None` if a repair was under way.
+pub fn generation_of_answer(row: &Row) -> Result<Option<Generation>, Error> {
+    Ok(Generation::common(generation(row, "repairs")?, generation(row, "still_repairs")?))
+}
+
+fn generation(row: &Row, name: &str) -> Result<Option<Generation>, Error> {
+    let number: Option<i64> = row.get(name).map_err(Error::failed)?;
+    Ok(number.and_then(Generation::new))
 }
 
 /// The revisions between which an answer lies. Rejects an answer of an unusable read model.
@@ -46,6 +61,12 @@ pub fn followed(row: &Row, value: &mut [bool]) -> Result<(), Error> {
         *at(value, place)? = true;
     }
     Ok(())
+}
+
+/// Ids, in the order of the server.
+pub fn users(row: &Row) -> Result<Vec<UserId>, Error> {
+    let users: Vec<&str> = row.get("users").map_err(Error::failed)?;
+    users.into_iter().map(|user| UserId::parse(user).map_err(Error::failed)).collect()
 }
 
 pub fn list(row: &Row) -> Result<Vec<ListRow>, Error> {

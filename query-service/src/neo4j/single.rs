@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use neo4rs::{BoltType, Row};
-use proto::{Position, Token, UserId};
+use proto::{Position, UserId};
 use service_kit::trace::Span;
 use tokio::time::Instant;
 
 use super::{Neo4jReader, Params, below, cypher, db_span, number, rows};
 use crate::queries::{
     Begins, Check, Context, Counts, CountsOf, Error, ListRow, Page, Pair, Read, ReadItems, ReadResult,
-    Relation, Relations, Room, SeenPage, SeenRow, Versioned, join_bounds,
+    Relation, Relations, Room, SeenPage, SeenRow, Versioned,
 };
 
 /// Parts of one large question that run concurrently. Few: each takes a connection, and small questions must find some
@@ -184,15 +184,30 @@ impl Neo4jReader {
         let parts: Vec<_> = ids.chunks(size).map(ask).collect();
         let mut rows = futures::stream::iter(parts).buffered(PARTS_AT_A_TIME).enumerate();
         let mut value = vec![V::default(); ids.len()];
-        let mut bounds: Option<(Token, Token)> = None;
+        let mut whole: Option<Versioned<()>> = None;
         while let Some((number, row)) = rows.next().await {
-            let row = row?;
-            let part = row.bounds();
-            bounds = Some(bounds.map_or(Ok(part), |bounds| join_bounds(bounds, part))?);
-            place(&row.value, value.get_mut(number * size..).unwrap_or_default())?;
+            let (row, bounds) = row?.split();
+            place(&row, value.get_mut(number * size..).unwrap_or_default())?;
+            whole = Some(Versioned::joined(whole, bounds)?);
         }
-        let (as_of, target) = bounds.ok_or(Error::NotBuilt)?; // There was a part: the list is not empty.
-        Ok(Versioned::between(value, as_of, target))
+        let whole = whole.ok_or(Error::NotBuilt)?; // There was a part: the list is not empty.
+        Ok(whole.map(|()| value))
+    }
+
+    /// The accounts that an account follows, in the order of their ids: the first `limit` after this one.
+    pub async fn followed(
+        &self,
+        user: UserId,
+        after: Option<UserId>,
+        limit: usize,
+        within: Duration,
+    ) -> ReadResult<Vec<UserId>> {
+        // Less than any id.
+        let after = after.map(|after| after.to_string()).unwrap_or_default();
+        let params =
+            vec![("user", user.to_string().into()), ("after", after.into()), ("limit", number(limit))];
+        let row = self.run(cypher::FOLLOWED, params, limit, within, Span::default()).await?;
+        row.try_map(rows::users)
     }
 }
 

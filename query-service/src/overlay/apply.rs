@@ -91,14 +91,7 @@ pub fn counts(ring: &Ring, since: Revision, users: &[UserId], value: &mut [Count
     let mut touched = 0;
     for (user, counts) in users.iter().zip(value) {
         if let Some(told) = ring.counts(*user, since) {
-            *counts = Counts {
-                followers: told.followers,
-                following: told.following,
-                muting: told.muting,
-                blocking: told.blocking,
-                requests_sent: told.requests_sent,
-                requests_received: told.requests_received,
-            };
+            *counts = Counts::from(told);
             touched += 1;
         }
     }

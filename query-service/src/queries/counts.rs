@@ -1,6 +1,7 @@
 //! The counts of accounts.
 
 use proto::UserId;
+use proto::event::AccountCounts;
 
 use super::{Question, QuestionName, Shared};
 
@@ -18,6 +19,19 @@ pub struct Counts {
     pub requests_sent: u64,
     /// Follow requests that it has received.
     pub requests_received: u64,
+}
+
+impl From<&AccountCounts> for Counts {
+    fn from(told: &AccountCounts) -> Self {
+        Self {
+            followers: told.followers,
+            following: told.following,
+            muting: told.muting,
+            blocking: told.blocking,
+            requests_sent: told.requests_sent,
+            requests_received: told.requests_received,
+        }
+    }
 }
 
 /// What are the counts of these accounts?

@@ -31,6 +31,11 @@ impl ListKind {
         Self::RequestsSent,
     ];
 
+    /// The list, if other accounts may read it.
+    pub fn public(self) -> Option<PublicList> {
+        PublicList::ALL.into_iter().find(|list| list.kind() == self)
+    }
+
     /// The edges behind the list.
     pub fn side(self) -> Side {
         match self {

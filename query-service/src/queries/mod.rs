@@ -15,7 +15,7 @@ mod statement;
 mod suggest;
 mod versioned;
 
-pub use self::checkpoint::{Checkpoint, FoundCheckpoint};
+pub use self::checkpoint::{Checkpoint, FoundCheckpoint, Generation};
 pub use self::counts::{Counts, CountsOf};
 pub use self::error::Error;
 pub use self::hops::{Dependency, MultiHop};
@@ -28,4 +28,4 @@ pub use self::relations::{Check, LINKS, Link, Pair, Relation, Relations, Side};
 pub use self::sets::{FOLLOWS_LOOKED_THROUGH, Known, KnownRows, MetRow, Set, Sift, Sifted, Union, United};
 pub use self::statement::{Begins, Statement};
 pub use self::suggest::{FOLLOWS_OF_EACH, NAMED_BETWEEN, SUGGESTING_FOLLOWS, Suggest, Suggested, Suggestion};
-pub use self::versioned::{ReadResult, Versioned, join_bounds};
+pub use self::versioned::{ReadResult, Versioned};

@@ -15,17 +15,20 @@ pub enum Source {
     Neo4j,
     /// PostgreSQL.
     Postgres,
+    /// The memory of this process.
+    Memory,
 }
 
 impl Source {
-    /// Number of stores.
-    pub const COUNT: usize = Self::Postgres as usize + 1;
+    /// Number of sources.
+    pub const COUNT: usize = Self::Memory as usize + 1;
 
     /// Name in metrics and in the status.
     pub fn name(self) -> &'static str {
         match self {
             Self::Neo4j => "neo4j",
             Self::Postgres => "postgres",
+            Self::Memory => "memory",
         }
     }
 }

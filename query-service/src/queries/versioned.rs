@@ -2,7 +2,7 @@
 
 use proto::Token;
 
-use super::{Error, Statement};
+use super::{Error, Generation, Statement};
 
 /// The answer of a store, or its error.
 pub type ReadResult<T> = Result<Versioned<T>, Error>;
@@ -25,6 +25,8 @@ pub struct Origin {
     pub store_as_of: Option<Token>,
     /// Number of recent events that changed it.
     pub overlaid_events: u32,
+    /// The generation of repairs that it was read in; `None` if it is unknown, or changed meanwhile.
+    pub generation: Option<Generation>,
     /// The statement that returned it, if other questions share it; the last one if there were several.
     pub statement: Option<Statement>,
 }
@@ -48,13 +50,21 @@ impl<T> Versioned<T> {
     /// Combines both values; the result lies between the older `as_of` and the newer `target`.
     pub fn with<U, V>(self, other: Versioned<U>, join: impl FnOnce(T, U) -> V) -> ReadResult<V> {
         let (as_of, target) = join_bounds(self.bounds(), other.bounds())?;
-        Ok(Versioned { value: join(self.value, other.value), as_of, target, origin: self.origin })
+        let mut origin = self.origin;
+        origin.generation = Generation::common(origin.generation, other.origin.generation);
+        Ok(Versioned { value: join(self.value, other.value), as_of, target, origin })
     }
 
     /// Converts the value.
     pub fn try_map<U>(self, read: impl FnOnce(&T) -> Result<U, Error>) -> ReadResult<U> {
         let value = read(&self.value)?;
         Ok(self.map(|_| value))
+    }
+
+    /// The value, and its bounds and origin.
+    pub fn split(self) -> (T, Versioned<()>) {
+        let Self { value, as_of, target, origin } = self;
+        (value, Versioned { value: (), as_of, target, origin })
     }
 
     /// Replaces the value.
@@ -64,8 +74,18 @@ impl<T> Versioned<T> {
     }
 }
 
+impl Versioned<()> {
+    /// Joins the bounds of a part to those of the parts before it.
+    pub fn joined(before: Option<Self>, part: Self) -> ReadResult<()> {
+        match before {
+            Some(before) => before.with(part, |(), ()| ()),
+            None => Ok(part),
+        }
+    }
+}
+
 /// Bounds of a whole: it includes what its oldest part includes, and nothing after the `target` of its newest part.
-pub fn join_bounds(one: (Token, Token), other: (Token, Token)) -> Result<(Token, Token), Error> {
+fn join_bounds(one: (Token, Token), other: (Token, Token)) -> Result<(Token, Token), Error> {
     if one.0.epoch != other.0.epoch {
         return Err(Error::failed("the epoch changed between two parts of an answer"));
     }

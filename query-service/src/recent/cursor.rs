@@ -199,7 +199,7 @@ mod tests {
 
     /// A cursor whose next event is an older one.
     fn behind(sources: Sources, readers: &Arc<Semaphore>) -> EventCursor {
-        let recent = Arc::new(Recent::new(Limits { events: 1, bytes: usize::MAX }));
+        let recent = Arc::new(Recent::without_hot_set(Limits { events: 1, bytes: usize::MAX }));
         recent.begin(token(100));
         EventCursor::after(token(7), Filter::default(), recent, sources, Arc::clone(readers))
     }

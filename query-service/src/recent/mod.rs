@@ -4,12 +4,15 @@
 
 mod cursor;
 mod follow;
+mod gauges;
 mod head;
 mod ring;
 mod sources;
+mod world;
 
 pub use self::cursor::{EventCursor, PAST_READERS};
-pub use self::follow::{Follower, Recent, stop_name};
+pub use self::follow::{Follower, stop_name};
 pub use self::head::{HeadTracker, LONGEST_STALENESS};
 pub use self::ring::{ExcerptLimits, Filter, Limits, Ring};
 pub use self::sources::{FeedMonitor, Sources};
+pub use self::world::{LoadOutcome, Recent};

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Cause;
 use super::{Breaker, Replica, SettingsCheck};
-use crate::metrics::BREAKER_OPENED;
+use crate::hot::Generations;
+use crate::metrics::{BREAKER_OPENED, HOT_VALID};
 use crate::neo4j::Neo4jReader;
 use crate::postgres::{self, PostgresReader};
 use crate::queries::{Error, Source};
@@ -37,6 +38,10 @@ pub struct Neo4jProbe {
     pub breaker: Arc<Breaker>,
     /// Records each checkpoint.
     pub replica: Arc<Replica>,
+    /// Number of the replica.
+    pub number: usize,
+    /// Receives the generation of its repairs.
+    pub generations: Generations,
     /// Receives its revision, which counts while neither PostgreSQL nor a heartbeat has been received.
     pub heads: Arc<HeadTracker>,
     /// Timeout of an answer.
@@ -80,6 +85,14 @@ impl Neo4jProbe {
         match outcome {
             Ok(found) => {
                 self.replica.belongs_to(found.and_then(|found| found.database));
+                // A foreign read model has generations, too.
+                let ours =
+                    found.filter(|found| self.heads.same_history(found.checkpoint.visible, found.database));
+                let generation = ours.and_then(|found| found.generation);
+                self.generations.set(self.number, generation);
+                let replica = Arc::clone(self.replica.projector());
+                let is_valid = if generation.is_some() { 1.0 } else { 0.0 };
+                metrics::gauge!(HOT_VALID, "replica" => replica).set(is_valid);
                 let found = found.map(|found| found.checkpoint);
                 self.replica.looked_up(found, began);
                 if let Some(checkpoint) = found {

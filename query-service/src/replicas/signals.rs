@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Replica;
+use crate::hot::Generations;
 use crate::metrics::BAD_SIGNALS;
 use crate::queries::Checkpoint;
 use crate::recent::HeadTracker;
@@ -23,6 +24,9 @@ pub struct Signals {
     pub heads: Arc<HeadTracker>,
     /// Receive announcements of the projectors of this process's read models.
     pub replicas: Vec<Arc<Replica>>,
+    /// Receives repairs, until the probe has read their generation: this process may have no route to a read model that
+    /// its projector repairs.
+    pub generations: Generations,
     /// Receives announcements of all projectors.
     pub projectors: ProjectorRegistry,
 }
@@ -55,8 +59,12 @@ impl Signals {
         }
         // A projector that has not opened its read model yet does not know its checkpoint.
         let known = said.epoch != 0;
-        let replica = self.replicas.iter().find(|replica| *said.name == **replica.projector());
-        if let Some(replica) = replica.filter(|_| known) {
+        let mut replicas = self.replicas.iter().enumerate();
+        let replica = replicas.find(|(_, replica)| *said.name == **replica.projector());
+        if let Some((number, replica)) = replica.filter(|_| known) {
+            if !said.repaired_user_ids.is_empty() {
+                self.generations.set(number, None);
+            }
             let visible = Token::new(Epoch(said.epoch), Revision(said.visible));
             replica.announced(Checkpoint { visible, complete: said.complete }, now);
         }
@@ -72,11 +80,13 @@ mod tests {
 
     use super::super::State;
     use super::*;
+    use crate::queries::Generation;
 
     fn signals() -> Signals {
         Signals {
             heads: Arc::default(),
             replicas: ["projector-0", "projector-1"].map(|name| Arc::new(Replica::new(name))).to_vec(),
+            generations: Generations::new(2),
             projectors: ProjectorRegistry::default(),
         }
     }
@@ -125,6 +135,20 @@ mod tests {
         signals.heads.observe_head(Token::new(Epoch(8), Revision(9)), now);
         announce_of(&signals, "projector-0", 8, 3);
         assert_eq!(signals.replicas[0].state(), built(8, 3));
+    }
+
+    #[test]
+    fn a_repair_ends_the_known_generation_of_its_read_model() {
+        let signals = signals();
+        let generation = Generation::new(5);
+        [0, 1].into_iter().for_each(|number| signals.generations.set(number, generation));
+        announce_of(&signals, "projector-1", 1, 8);
+        assert_eq!(signals.generations.get(1), generation);
+        let repaired_user_ids = vec![String::from("an account")];
+        let (name, visible) = (String::from("projector-1"), 8);
+        let said = ProjectorAnnouncement { name, epoch: 1, visible, repaired_user_ids, ..Default::default() };
+        signals.announcement::<()>(Ok(said), Instant::now());
+        assert_eq!((signals.generations.get(0), signals.generations.get(1)), (generation, None));
     }
 
     #[test]

@@ -30,8 +30,9 @@ pub use self::refusal::Refusal;
 pub use self::stores::StoresWatch;
 pub use self::trace::{QueryTrace, Step};
 use crate::batching::Batched;
+use crate::loading::Loading;
 use crate::memory::{FromMemory, Memory};
-use crate::metrics::{FALLBACKS, REFUSALS};
+use crate::metrics::{FALLBACKS, FRESHNESS_WAIT, REFUSALS};
 use crate::neo4j::Neo4jReader;
 use crate::overlay::Overlaid;
 use crate::postgres::PostgresReader;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub postgres_timeout: Duration,
     /// Timeout of the wait for a read model to reach a token.
     pub freshness_wait: Duration,
+    /// Memory that may lack something older does not answer.
+    pub memory_max_lag: Duration,
     pub read_source: ReadSource,
 }
 
@@ -78,7 +81,7 @@ pub struct Store<P> {
 }
 
 /// The read path over a replica of the read model.
-pub type ReadModelReader = Overlaid<Batched<Neo4jReader>>;
+pub type ReadModelReader = Overlaid<Loading<Batched<Neo4jReader>>>;
 
 /// The router of the stores of this process.
 pub type StoreRouter = Router<ReadModelReader, PostgresReader>;
@@ -169,7 +172,9 @@ impl<N, P> Router<N, P> {
         } else if need.truth {
             Fallback::Asked
         } else {
-            if let Some(answer) = self.remembered(question, need.at_least) {
+            if source == ReadSource::Auto
+                && let Some(answer) = self.ask_memory(question, call).await
+            {
                 return Ok(answer);
             }
             let hold = if Q::IS_SHARED {
@@ -233,13 +238,38 @@ impl<N, P> Router<N, P> {
         (answer, ended)
     }
 
-    /// The answer of memory, if it is of the current epoch and as fresh as required.
-    fn remembered<Q: FromMemory>(&self, question: &Q, at_least: Option<Token>) -> Option<Answer<Q::Answer>> {
-        question.answer_from_memory(&self.memory).filter(|answer| {
-            let as_of = answer.as_of;
-            let is_fresh = |token: Token| token.epoch == as_of.epoch && token <= as_of;
-            self.heads.epoch() == Some(as_of.epoch) && at_least.is_none_or(is_fresh)
-        })
+    /// The answer of memory, if it is of the current epoch and as fresh as required. Waits for a token that this process
+    /// has not reached only if memory holds the answer and no replica has reached the token.
+    async fn ask_memory<Q: FromMemory>(&self, question: &Q, call: &Call) -> Option<Answer<Q::Answer>> {
+        let (began, at_least) = (Instant::now(), call.need.at_least);
+        let is_current = |as_of| self.heads.is_current(as_of, self.settings.memory_max_lag, Instant::now());
+        let mut answer =
+            question.answer_from_memory(&self.memory).filter(|answer| is_current(answer.as_of))?;
+        if let Some(token) = at_least
+            && token.epoch == answer.as_of.epoch
+            && token > answer.as_of
+        {
+            let is_elsewhere = self.replicas.reached(question.scope(), token, began);
+            if is_elsewhere || !self.reach_here(token, began, call.deadline).await {
+                return None;
+            }
+            answer = question.answer_from_memory(&self.memory)?;
+        }
+        let as_of = answer.as_of;
+        let is_fresh = |token: Token| token.epoch == as_of.epoch && token <= as_of;
+        if !at_least.is_none_or(is_fresh) || !is_current(as_of) {
+            return None;
+        }
+        call.trace.step(|| Step::of_memory(question.name().text(), began.elapsed(), as_of));
+        Some(answer)
+    }
+
+    /// Waits until this process's events have reached a token.
+    async fn reach_here(&self, token: Token, began: Instant, deadline: Instant) -> bool {
+        let wait = self.settings.freshness_wait.min(deadline.saturating_duration_since(began) / 2);
+        let reached = self.memory.recent.reach(token, began + wait).await;
+        metrics::histogram!(FRESHNESS_WAIT).record(began.elapsed());
+        reached
     }
 
     /// No read model has reached the required revision, and PostgreSQL cannot answer the question.

@@ -32,7 +32,7 @@ impl ReadSource {
         }
     }
 
-    /// True if reads may use the store.
+    /// True if reads may use the store. Memory is allowed with `auto` only: the others promise a store.
     pub fn allows(self, store: Source) -> bool {
         match self {
             Self::Auto => true,

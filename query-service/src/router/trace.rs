@@ -46,6 +46,19 @@ impl Step {
             overlaid_events: origin.overlaid_events,
         }
     }
+
+    /// The step for an answer of memory.
+    pub fn of_memory(question: &'static str, took: Duration, as_of: Token) -> Self {
+        Self {
+            store: Source::Memory,
+            replica: None,
+            question,
+            took,
+            outcome: Outcome::Ok,
+            store_as_of: Some(as_of),
+            overlaid_events: 0,
+        }
+    }
 }
 
 /// The recorded steps of a read.

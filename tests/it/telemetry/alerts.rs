@@ -109,6 +109,7 @@ async fn begin() -> (Own, CommitLoser, Watch) {
             sender.send(proxy).expect("the test waits");
             Env::default()
                 .with("FALLBACK_BUDGET_PER_SECOND", "20")
+                .with("HOT_SET_BYTES", "1000000")
                 .with("MAX_CALLS_IN_FLIGHT", faults::CALLS_IN_FLIGHT.to_string())
         })
         .await;
@@ -147,6 +148,7 @@ async fn every_alert_fires_when_the_real_thing_breaks_and_none_before() {
     faults::the_head_is_locked(&own, &watch).await;
     faults::replies_to_commits_are_lost(&own, &proxy, &watch).await;
     faults::data_is_changed_by_hand(&own, &watch).await;
+    faults::memory_is_loaded_from_a_damaged_read_model(&mut own, &watch).await;
     faults::neo4j_falters(&mut own, &watch).await;
     faults::the_worker_is_stopped(&own, &watch).await;
     faults::the_relay_and_the_projector_are_stopped(&mut own, &watch).await;

@@ -4,12 +4,13 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use devstack::process::Signal;
 use devstack::{Principal, Server as _};
 use proto::error::{Reason, reason_of};
 use proto::query::v1::{Source, WatchEventsRequest};
 use proto::subjects;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tests::clients::{check, counts, follow};
+use tests::clients::{check, counts, follow, unfollow};
 use tests::faketime::FakeTime;
 use tests::metrics::scrape;
 use tests::own::{Victim, binaries};
@@ -107,6 +108,26 @@ pub(super) async fn data_is_changed_by_hand(own: &Own, watch: &Watch) {
     watch.until_fired(&["FollowgraphSweepDifferences", "FollowgraphCountsDiffer"]).await;
     let right = "UPDATE accounts SET followers = followers - 2 WHERE user_id = $1";
     sqlx::query(right).bind(user).execute(&mut connection).await.expect("as before");
+}
+
+/// Memory is loaded from a damaged read model, and then an event removes a follow that it lacks. The projector stands
+/// still meanwhile, so that the sweep does not come first.
+pub(super) async fn memory_is_loaded_from_a_damaged_read_model(own: &mut Own, watch: &Watch) {
+    let (mut commands, queries) = (own.endpoints.commands(), own.endpoints.queries());
+    let (a, b) = (new_user(), new_user());
+    follow(&mut commands, &a, &b).await.expect("a follow");
+    truth::wait_caught_up(&own.endpoints).await;
+    block_in_place(|| own.pipeline.projector.signal(Signal::SIGSTOP)).expect("stopped");
+    let damage = neo4rs::query("MATCH ()-[r:FOLLOWS]->() WHERE r.src = $id DELETE r").param("id", a.as_str());
+    own.endpoints.neo4j().run(damage).await.expect("the edge is gone");
+    until("memory to answer", || async {
+        let seen = check(&mut queries.clone(), &a, &b, None).await.map_err(|status| status.to_string())?;
+        if seen.source() == Source::Memory { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    unfollow(&mut commands, &a, &b).await.expect("an unfollow");
+    watch.until_fired(&["FollowgraphHotSetDiffers"]).await;
+    block_in_place(|| own.pipeline.projector.signal(Signal::SIGCONT)).expect("it resumes");
 }
 
 pub(super) async fn the_head_is_locked(own: &Own, watch: &Watch) {

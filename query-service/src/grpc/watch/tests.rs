@@ -33,7 +33,7 @@ fn arrival(revision: u64) -> LoggedEvent {
 
 /// A watch from revision 0 of a ring that holds `held` events; its client takes nothing by itself.
 async fn watch(held: usize) -> (Arc<Recent>, Taker, tokio::task::JoinHandle<(End, Token)>) {
-    let recent = Arc::new(Recent::new(Limits { events: held, bytes: usize::MAX }));
+    let recent = Arc::new(Recent::without_hot_set(Limits { events: held, bytes: usize::MAX }));
     recent.begin(token(0));
     let sources = Sources::unreachable("127.0.0.1:1").await;
     let readers = Arc::new(Semaphore::new(1));

@@ -1,8 +1,8 @@
 //! The read model's statements, and the maximum number of ids in each.
 //!
 //! Each reads the checkpoint's `visible` BEFORE the data and its `target` AFTER it, because a commit becomes visible
-//! piece by piece: a read sees all changes up to the former and none after the latter. Each subquery imports the
-//! results of the ones before it, so that no plan can change that order.
+//! piece by piece: a read sees all changes up to the former and none after the latter. The generation of repairs is read
+//! in the same way. Each subquery imports the results of the ones before it, so that no plan can change that order.
 //!
 //! Each look-up of an edge or an account has a hint that demands a seek: in its first seconds Neo4j has no statistics of
 //! the indexes, and plans scans of them. Tests on a real server refuse a plan that sorts.
@@ -16,7 +16,8 @@ use crate::queries::{ListKind, PublicList};
 pub const CHECKPOINT: &str = "\
 // checkpoint
 MATCH (c:Checkpoint {name: 'followgraph'})
-RETURN c.epoch AS epoch, c.visible AS visible, c.complete AS complete, c.database_id AS database_id";
+RETURN c.epoch AS epoch, c.visible AS visible, c.complete AS complete, c.database_id AS database_id,
+  CASE c.repairs_owner WHEN c.owner THEN c.repairs_visible END AS repairs";
 
 /// A statement: its name, the subqueries that read the data, and their results.
 macro_rules! statement {
@@ -25,15 +26,17 @@ macro_rules! statement {
             "// ",
             $name,
             "\nMATCH (c:Checkpoint {name: 'followgraph'})\n\
-             WITH c.epoch AS epoch, c.visible AS visible, c.complete AS complete\n",
+             WITH c.epoch AS epoch, c.visible AS visible, c.complete AS complete,\n  \
+               CASE c.repairs_owner WHEN c.owner THEN c.repairs_visible END AS repairs\n",
             $($read,)+
             "CALL (",
             $out,
             ") {\n  \
                MATCH (t:Checkpoint {name: 'followgraph'})\n  \
-               RETURN t.epoch AS target_epoch, t.target AS target, t.complete AS still_complete\n\
+               RETURN t.epoch AS target_epoch, t.target AS target, t.complete AS still_complete,\n    \
+                 t.repairs AS still_repairs\n\
              }\n\
-             RETURN epoch, visible, complete, target_epoch, target, still_complete, ",
+             RETURN epoch, visible, complete, repairs, target_epoch, target, still_complete, still_repairs, ",
             $out
         )
     };
@@ -217,6 +220,20 @@ pub const CHECK_PAIRS: &str = statement!(
     "places"
 );
 
+/// The first `$limit` accounts after `$after` that `$user` follows, by id: all of it is in the index.
+pub const FOLLOWED: &str = statement!(
+    "followed",
+    ["CALL (visible) {
+  MATCH ()-[r:FOLLOWS]->()
+  USING INDEX SEEK r:FOLLOWS(src, dst)
+  WHERE r.src = $user AND r.dst > $after
+  WITH r ORDER BY r.src, r.dst LIMIT $limit
+  RETURN collect(r.dst) AS users
+}
+"],
+    "users"
+);
+
 /// Counts, each with its place in the list. A count without a label on the far node is one look-up.
 pub const COUNTS: &str = statement!(
     "counts",
@@ -235,7 +252,7 @@ pub const COUNTS: &str = statement!(
 /// All statements except the checkpoint alone.
 pub fn all() -> impl Iterator<Item = &'static str> {
     let lists = ListKind::ALL.map(list).into_iter().chain(PublicList::ALL.map(seen_list));
-    lists.chain([CHECK, CHECK_PAIRS, RELATIONS, RELATION_PAIRS, COUNTS])
+    lists.chain([CHECK, CHECK_PAIRS, RELATIONS, RELATION_PAIRS, FOLLOWED, COUNTS])
 }
 
 /// Maximum number of ids in one statement. A Bolt message above 8,192 bytes costs a stall of 40 ms; an id takes 38

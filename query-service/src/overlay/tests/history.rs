@@ -146,7 +146,7 @@ impl History {
 
     /// A ring that has read everything up to there, and holds the events after `floor`.
     pub fn read(&self, floor: usize, position: usize) -> Arc<Recent> {
-        let recent = Recent::new(Limits { events: usize::MAX, bytes: usize::MAX });
+        let recent = Recent::without_hot_set(Limits { events: usize::MAX, bytes: usize::MAX });
         recent.begin(token(floor));
         for arrival in &self.events[floor..position] {
             assert!(recent.push(arrival));

@@ -152,7 +152,7 @@ fn overlaid(from: usize, to: usize, recent: Arc<Recent>, wait: Duration) -> Over
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_one_revision_stands_for_itself_without_recent_events() {
-    let nothing = || Arc::new(Recent::new(Limits { events: 1, bytes: 1 }));
+    let nothing = || Arc::new(Recent::without_hot_set(Limits { events: 1, bytes: 1 }));
     let of_one = overlaid(5, 5, nothing(), WITHIN)
         .read(&self::check(user(0), &[user(3)]), cx())
         .await

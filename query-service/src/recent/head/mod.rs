@@ -58,6 +58,9 @@ struct Inner {
     observed: VecDeque<(Instant, Revision)>,
     /// When PostgreSQL or a heartbeat last reported a head.
     observed_at: Option<Instant>,
+    /// The newest head that PostgreSQL or a heartbeat has reported, and when it was last reported, or a newer one. A server
+    /// that is behind an earlier report proves nothing.
+    reported: Option<(Token, Instant)>,
     /// Revisions after this one were observed when they were committed.
     live_after: Option<Revision>,
 }
@@ -214,6 +217,15 @@ impl HeadTracker {
         !known && self.staleness(of, now) > limit
     }
 
+    /// True if this process has everything that was committed until `limit` ago: it has heard of the head since then, and
+    /// lacks nothing older.
+    pub fn is_current(&self, at: Token, limit: Duration, now: Instant) -> bool {
+        let view = self.view();
+        let heard = view.reported_at.is_some_and(|heard| now.saturating_duration_since(heard) <= limit);
+        let same_epoch = view.head.is_some_and(|head| head.epoch == at.epoch);
+        heard && same_epoch && !self.is_staler(at, limit, now)
+    }
+
     /// True if a newer revision was committed while this process did not listen, and its age was not looked up.
     pub fn lacks_age(&self, of: Token, now: Instant) -> bool {
         let view = self.view();
@@ -235,6 +247,7 @@ impl Inner {
             is_settled: self.authority != Authority::ReadModel,
             database: self.database,
             fresh: self.fresh(),
+            reported_at: self.reported.map(|(_, at)| at),
         }
     }
 
@@ -275,6 +288,9 @@ impl Inner {
         }
         self.authority = self.authority.max(authority);
         self.raise(head, now);
+        if self.reported.is_none_or(|(newest, _)| newest <= head) {
+            self.reported = Some((head, now));
+        }
         match self.observed_at.replace(now) {
             Some(last) if now.saturating_duration_since(last) <= SILENCE => return,
             Some(_) => {}

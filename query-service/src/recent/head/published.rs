@@ -20,6 +20,8 @@ pub struct View {
     pub database: Option<Uuid>,
     /// The newest revisions that were all observed when they were committed.
     pub fresh: Option<Fresh>,
+    /// When PostgreSQL or a heartbeat last reported a head that is not older than an earlier report.
+    pub reported_at: Option<Instant>,
 }
 
 /// All revisions of the current epoch after `after` were observed when they were committed, at `since` or later.
@@ -41,12 +43,14 @@ const HEAD: u64 = 1;
 const SETTLED: u64 = 2;
 const DATABASE: u64 = 4;
 const IS_FRESH: u64 = 8;
+const REPORTED: u64 = 16;
 
 #[derive(Debug)]
 pub struct Published {
     version: AtomicU64,
-    /// Bit flags of the optional values, then epoch and revision, the two halves of the database, and the fresh part.
-    words: [AtomicU64; 7],
+    /// Bit flags of the optional values, then epoch and revision, the two halves of the database, the fresh part, and the
+    /// time of the last report.
+    words: [AtomicU64; 8],
     origin: Instant,
 }
 
@@ -76,32 +80,37 @@ impl Published {
         is_whole.then(|| self.decode(words))
     }
 
-    fn encode(&self, view: &View) -> [u64; 7] {
+    /// A u64 of nanoseconds since the origin lasts for centuries.
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn encode(&self, view: &View) -> [u64; 8] {
         // Times before the start of this process have no representation; the reader then takes the lock.
         let fresh = view.fresh.filter(|fresh| fresh.since >= self.origin);
         let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
         let flags = flag(view.head.is_some(), HEAD)
             | flag(view.is_settled, SETTLED)
             | flag(view.database.is_some(), DATABASE)
-            | flag(fresh.is_some(), IS_FRESH);
+            | flag(fresh.is_some(), IS_FRESH)
+            | flag(view.reported_at.is_some(), REPORTED);
         let (epoch, revision) = view.head.map_or((0, 0), |head| (head.epoch.0, head.revision.0));
         let (high, low) = view.database.map_or((0, 0), |database| database.as_u64_pair());
-        let (after, since) = fresh.map_or((0, 0), |fresh| {
-            let since = fresh.since.saturating_duration_since(self.origin);
-            // A u64 of nanoseconds lasts for centuries.
-            (fresh.after.0, u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-        });
-        [flags, epoch, revision, high, low, after, since]
+        let (after, since) = fresh.map_or((0, 0), |fresh| (fresh.after.0, self.nanos(fresh.since)));
+        // A report from before the start of this process counts as one at the start.
+        let reported = view.reported_at.map_or(0, |at| self.nanos(at));
+        [flags, epoch, revision, high, low, after, since, reported]
     }
 
-    fn decode(&self, [flags, epoch, revision, high, low, after, since]: [u64; 7]) -> View {
+    fn decode(&self, [flags, epoch, revision, high, low, after, since, reported]: [u64; 8]) -> View {
         let is_set = |flag| flags & flag != 0;
+        let at = |nanos| self.origin + Duration::from_nanos(nanos);
         View {
             head: is_set(HEAD).then(|| Token::new(Epoch(epoch), Revision(revision))),
             is_settled: is_set(SETTLED),
             database: is_set(DATABASE).then(|| Uuid::from_u64_pair(high, low)),
-            fresh: is_set(IS_FRESH)
-                .then(|| Fresh { after: Revision(after), since: self.origin + Duration::from_nanos(since) }),
+            fresh: is_set(IS_FRESH).then(|| Fresh { after: Revision(after), since: at(since) }),
+            reported_at: is_set(REPORTED).then(|| at(reported)),
         }
     }
 }
@@ -116,6 +125,7 @@ mod tests {
             is_settled: true,
             database: Some(Uuid::from_u64_pair(number, number)),
             fresh: Some(Fresh { after: Revision(number), since: origin + Duration::from_nanos(number) }),
+            reported_at: Some(origin + Duration::from_nanos(number)),
         }
     }
 
@@ -123,7 +133,7 @@ mod tests {
     fn a_view_comes_back_as_it_was_stored() {
         let origin = Instant::now();
         let published = Published::new(origin);
-        let nothing = View { head: None, is_settled: false, database: None, fresh: None };
+        let nothing = View { head: None, is_settled: false, database: None, fresh: None, reported_at: None };
         assert_eq!(published.load(), Some(nothing));
         for stored in [view(7, origin), View { fresh: None, ..view(8, origin) }, nothing] {
             published.store(&stored);

@@ -21,7 +21,7 @@ impl Question for Remembered {
 
 impl FromMemory for Remembered {
     fn answer_from_memory(&self, _: &Memory) -> Option<Answer<bool>> {
-        Some(Answer { value: true, as_of: self.0, source: Source::Neo4j })
+        Some(Answer { value: true, as_of: self.0, source: Source::Memory })
     }
 }
 
@@ -56,4 +56,40 @@ async fn memory_does_not_stand_for_the_source_of_truth() {
         world.postgres.will(Act::Answer(token(100)));
         assert_eq!(ask(&world, token(100), need).await, Ok(false));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_answers_only_while_this_process_hears_of_the_head() {
+    let world = World::healthy();
+    let lag = SETTINGS.memory_max_lag;
+    tokio::time::advance(lag).await;
+    assert_eq!(ask(&world, token(100), ANY).await, Ok(true));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    world.neo4j[0].will(Act::Answer(token(100)));
+    assert_eq!(ask(&world, token(100), ANY).await, Ok(false));
+    world.router.heads.observe_head(token(100), Instant::now());
+    assert_eq!(ask(&world, token(100), ANY).await, Ok(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_that_lacks_something_old_does_not_answer() {
+    let world = World::healthy();
+    let second = Duration::from_secs(1);
+    world.router.heads.observe_head(token(101), Instant::now());
+    for _ in 0..SETTINGS.memory_max_lag.as_secs() {
+        assert_eq!(ask(&world, token(100), ANY).await, Ok(true));
+        tokio::time::advance(second).await;
+        world.router.heads.observe_head(token(101), Instant::now());
+    }
+    tokio::time::advance(second).await;
+    world.router.heads.observe_head(token(101), Instant::now());
+    world.neo4j[0].will(Act::Answer(token(101)));
+    assert_eq!(ask(&world, token(100), ANY).await, Ok(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn read_source_neo4j_promises_neo4j() {
+    let world = World::healthy().only(ReadSource::Neo4j);
+    world.neo4j[0].will(Act::Answer(token(100)));
+    assert_eq!(ask(&world, token(100), ANY).await, Ok(false));
 }

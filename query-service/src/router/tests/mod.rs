@@ -79,6 +79,7 @@ const SETTINGS: Settings = Settings {
     neo4j_timeout: Duration::from_millis(500),
     postgres_timeout: Duration::from_secs(5),
     freshness_wait: Duration::from_millis(200),
+    memory_max_lag: Duration::from_secs(5),
     read_source: ReadSource::Auto,
 };
 
@@ -116,7 +117,7 @@ impl<N: Read<Check>> World<N> {
     fn with_models(replicas: usize, per_second: u32, model: impl Fn(&Arc<Fake>) -> N) -> Self {
         let now = Instant::now();
         let heads = Arc::new(HeadTracker::default());
-        let recent = Arc::new(Recent::new(Limits { events: 1, bytes: 1 }));
+        let recent = Arc::new(Recent::without_hot_set(Limits { events: 1, bytes: 1 }));
         let breaker = || {
             let breaker = Breaker::new(now);
             breaker.close(now);
