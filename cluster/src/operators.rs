@@ -1,9 +1,10 @@
-//! What a production cluster has in addition to Kubernetes: the definitions of operators' objects, and network policies that
-//! are enforced.
+//! What a production cluster has in addition to Kubernetes: enforced network policies, and the Prometheus operator
+//! with a Prometheus. All are built from their Go modules; Prometheus is Debian's.
 //!
 //! Each check installs what it needs, because building takes minutes.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,9 +13,11 @@ use anyhow::{Context, Result};
 use devstack::{
     fetch::{Cache, run},
     go::Go,
+    prometheus, workspace,
 };
 
 use crate::{
+    cluster::output,
     images::{Images, NETWORK},
     kubectl::Kubectl,
     node::{Node, SERVICES},
@@ -22,6 +25,14 @@ use crate::{
 };
 
 const KUBE_ROUTER: &str = include_str!("../manifests/kube-router.yaml");
+const PROMETHEUS: &str = include_str!("../manifests/prometheus.yaml");
+
+/// The operator's version; the same as that of its definitions in `devstack/tools.yaml`.
+const OPERATOR: &str = "0.85.0";
+const OPERATOR_IMAGES: [&str; 2] = [
+    "quay.io/prometheus-operator/prometheus-operator:v0.85.0",
+    "quay.io/prometheus-operator/prometheus-config-reloader:v0.85.0",
+];
 const READY: &str = "--timeout=180s";
 
 /// kube-router, which enforces network policies.
@@ -57,6 +68,49 @@ pub fn definitions(node: &Node) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The Prometheus operator, as its project ships it, and a Prometheus.
+pub fn prometheus(node: &Node) -> Result<()> {
+    let (programs, bundle) = {
+        let cache = Cache::lock()?;
+        let go = Go::find(&cache)?;
+        let programs = go.programs(
+            &cache,
+            &format!("prometheus-operator-programs-{OPERATOR}"),
+            &workspace::root().join("cluster/prometheus-operator"),
+            &["operator", "prometheus-config-reloader"]
+                .map(|name| format!("github.com/prometheus-operator/prometheus-operator/cmd/{name}"))
+                .each_ref()
+                .map(String::as_str),
+            &[],
+        )?;
+        (programs, go.files(&cache, "prometheus-operator-bundle")?)
+    };
+    let images = Images::of(node);
+    for tag in OPERATOR_IMAGES {
+        images.stand_in("operator", tag, &[("programs", &programs)])?;
+    }
+    let server = prometheus::Programs::install()?.prometheus;
+    let folder = node.place.folder("prometheus")?;
+    fs::copy(&server, folder.join("prometheus"))?;
+    images.stand_in("prometheus", "localhost/cluster/prometheus:1", &[("programs", &folder)])?;
+    images.load(&[OPERATOR_IMAGES[0], OPERATOR_IMAGES[1], "localhost/cluster/prometheus:1"])?;
+
+    let kubectl = Kubectl::new(node);
+    for file in &bundle {
+        apply_large(&kubectl, file)?;
+    }
+    rollout(&kubectl.namespace("default"), "deployment/prometheus-operator")?;
+    kubectl.apply(&PROMETHEUS.replace("PROMETHEUS_VERSION", &version(&server)?))?;
+    kubectl.run(&[
+        "--namespace=monitoring",
+        "wait",
+        "--for=condition=Available",
+        "prometheus/cluster",
+        READY,
+    ])?;
+    Ok(())
+}
+
 /// Builds and loads the image of one program.
 fn install(images: &Images<'_>, name: &str, tag: &str, program: &Path) -> Result<()> {
     let folder = program.parent().context("a program has no folder")?;
@@ -71,4 +125,11 @@ fn apply_large(kubectl: &Kubectl<'_>, file: &Path) -> Result<()> {
 
 fn rollout(kubectl: &Kubectl<'_>, workload: &str) -> Result<()> {
     kubectl.run(&["rollout", "status", workload, READY]).map(drop)
+}
+
+/// `v2.42.0`, from `prometheus, version 2.42.0+ds (...)`.
+fn version(prometheus: &Path) -> Result<String> {
+    let text = output(Command::new(prometheus).arg("--version"))?;
+    let version = text.split_whitespace().nth(2).context("prometheus prints no version")?;
+    Ok(format!("v{}", version.split('+').next().unwrap_or(version)))
 }

@@ -4,6 +4,7 @@ mod apply;
 mod disruptions;
 mod failures;
 mod images;
+mod monitoring;
 mod network;
 mod production;
 mod reboot;
@@ -37,13 +38,14 @@ const CHECKS: [Check; 8] = [
 /// How many of these the short form runs.
 const SHORT: usize = 3;
 /// Checks that have not passed yet: they run only if they are named.
-const UNPROVEN: [Check; 6] = [
+const UNPROVEN: [Check; 7] = [
     ("rollout", rollout::update_and_undo),
     ("deletions", disruptions::deletions),
     ("reboot", reboot::node),
     ("secrets", settings::rotate_token),
     ("scaling", scaling::query_service),
     ("replica", scaling::read_replica),
+    ("monitoring", monitoring::prometheus),
 ];
 
 /// The checks whose names are in `names`, all that have passed if it is empty, or those of the short form.

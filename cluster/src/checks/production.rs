@@ -15,7 +15,9 @@ use crate::{
 };
 
 /// Kinds whose controllers do not run here.
-const STORED: [&str; 4] = ["Cluster", "GRPCRoute", "PodMonitor", "PrometheusRule"];
+const STORED: [&str; 2] = ["Cluster", "GRPCRoute"];
+/// Kinds whose controller only the check `monitoring` starts.
+const STORED_YET: [&str; 2] = ["PodMonitor", "PrometheusRule"];
 const LIMIT: Duration = Duration::from_secs(180);
 
 pub fn overlay(cluster: &mut Cluster) -> Result<Vec<String>> {
@@ -36,12 +38,17 @@ pub fn overlay(cluster: &mut Cluster) -> Result<Vec<String>> {
         shipped.len(),
         definitions.len()
     )];
-    let stored: Vec<_> = STORED
-        .iter()
-        .flat_map(|kind| shipped.iter().filter(move |object| object["kind"] == *kind))
-        .map(|object| format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"])))
-        .collect();
-    seen.push(format!("{}: stored, but no controller of it runs here", stored.join(", ")));
+    for (kinds, what) in [
+        (STORED, "stored, but no controller of it runs here"),
+        (STORED_YET, "stored for the check `monitoring`"),
+    ] {
+        let objects: Vec<_> = kinds
+            .iter()
+            .flat_map(|kind| shipped.iter().filter(move |object| object["kind"] == *kind))
+            .map(|object| format!("{}/{}", text(&object["kind"]), text(&object["metadata"]["name"])))
+            .collect();
+        seen.push(format!("{}: {what}", objects.join(", ")));
+    }
 
     let scaled = production::scaled(shipped);
     production::secrets(node)?;
