@@ -1,5 +1,5 @@
-//! What a production cluster has in addition to Kubernetes: enforced network policies, and the Prometheus operator
-//! with a Prometheus. All are built from their Go modules; Prometheus is Debian's.
+//! What a production cluster has in addition to Kubernetes: enforced network policies, metrics of pods, the Prometheus
+//! operator with a Prometheus, and the Prometheus adapter. All are built from their Go modules; Prometheus is Debian's.
 //!
 //! Each check installs what it needs, because building takes minutes.
 
@@ -15,17 +15,21 @@ use devstack::{
     go::Go,
     prometheus, workspace,
 };
+use serde_json::json;
 
 use crate::{
     cluster::output,
     images::{Images, NETWORK},
     kubectl::Kubectl,
+    manifests,
     node::{Node, SERVICES},
     programs,
 };
 
 const KUBE_ROUTER: &str = include_str!("../manifests/kube-router.yaml");
+const METRICS_SERVER: &str = include_str!("../manifests/metrics-server.yaml");
 const PROMETHEUS: &str = include_str!("../manifests/prometheus.yaml");
+const ADAPTER: &str = include_str!("../manifests/prometheus-adapter.yaml");
 
 /// The operator's version; the same as that of its definitions in `devstack/tools.yaml`.
 const OPERATOR: &str = "0.85.0";
@@ -53,6 +57,20 @@ pub fn policies(node: &Node) -> Result<()> {
     let kubectl = Kubectl::new(node);
     kubectl.apply(&KUBE_ROUTER.replace("SERVICES", SERVICES))?;
     rollout(&kubectl.namespace("kube-system"), "daemonset/kube-router")
+}
+
+/// The metrics server.
+pub fn metrics_server(node: &Node) -> Result<()> {
+    let program = {
+        let cache = Cache::lock()?;
+        Go::find(&cache)?.program(&cache, "metrics-server")?
+    };
+    install(&Images::of(node), "metrics-server", "localhost/cluster/metrics-server:1", &program)?;
+    let kubectl = Kubectl::new(node);
+    kubectl.apply(METRICS_SERVER)?;
+    rollout(&kubectl.namespace("kube-system"), "deployment/metrics-server")?;
+    kubectl.run(&["wait", "--for=condition=Available", "apiservice/v1beta1.metrics.k8s.io", READY])?;
+    Ok(())
 }
 
 /// The definitions of the operators whose objects the overlay `production` contains.
@@ -108,6 +126,32 @@ pub fn prometheus(node: &Node) -> Result<()> {
         "prometheus/cluster",
         READY,
     ])?;
+    Ok(())
+}
+
+/// The Prometheus adapter, with the rules that the overlay `production` has for its chart.
+pub fn adapter(node: &Node) -> Result<()> {
+    let program = {
+        let cache = Cache::lock()?;
+        Go::find(&cache)?.program(&cache, "adapter")?
+    };
+    install(&Images::of(node), "prometheus-adapter", "localhost/cluster/prometheus-adapter:1", &program)?;
+    let values = manifests::documents(&workspace::read("k8s/overlays/production/metrics-adapter.yaml")?)?;
+    let values = values.first().context("metrics-adapter.yaml is empty")?;
+    let kubectl = Kubectl::new(node);
+    kubectl.apply(
+        &json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "prometheus-adapter", "namespace": "monitoring"},
+            // As the chart does. JSON is YAML.
+            "data": {"config.yaml": json!({"rules": values["rules"]["custom"]}).to_string()},
+        })
+        .to_string(),
+    )?;
+    kubectl.apply(ADAPTER)?;
+    rollout(&kubectl.namespace("monitoring"), "deployment/prometheus-adapter")?;
+    kubectl.run(&["wait", "--for=condition=Available", "apiservice/v1beta1.custom.metrics.k8s.io", READY])?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Checks of the manifests on a running node. Each prints what it saw.
 
 mod apply;
+mod autoscale;
 mod disruptions;
 mod failures;
 mod images;
@@ -38,7 +39,7 @@ const CHECKS: [Check; 8] = [
 /// How many of these the short form runs.
 const SHORT: usize = 3;
 /// Checks that have not passed yet: they run only if they are named.
-const UNPROVEN: [Check; 7] = [
+const UNPROVEN: [Check; 8] = [
     ("rollout", rollout::update_and_undo),
     ("deletions", disruptions::deletions),
     ("reboot", reboot::node),
@@ -46,6 +47,7 @@ const UNPROVEN: [Check; 7] = [
     ("scaling", scaling::query_service),
     ("replica", scaling::read_replica),
     ("monitoring", monitoring::prometheus),
+    ("autoscale", autoscale::query_service),
 ];
 
 /// The checks whose names are in `names`, all that have passed if it is empty, or those of the short form.

@@ -73,6 +73,18 @@ fn links() -> Result<()> {
 /// Makes the administrator's token, the key of service accounts' tokens, and the configuration that uses them.
 fn secrets(place: &Place) -> Result<()> {
     let pki = place.folder("pki")?;
+    let (proxy, proxy_key) = (pki.join("front-proxy.crt"), pki.join("front-proxy.key"));
+    if !proxy.exists() {
+        // What the API server proves itself with to servers that extend it, such as the metrics server.
+        succeed(
+            Command::new("openssl")
+                .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650"])
+                .args(["-subj", "/CN=front-proxy", "-keyout"])
+                .arg(&proxy_key)
+                .arg("-out")
+                .arg(&proxy),
+        )?;
+    }
     if place.kubeconfig().exists() {
         return Ok(());
     }
@@ -154,6 +166,13 @@ fn start(place: &Place, programs: &Programs) -> Result<Vec<Daemon>> {
             &format!("--service-account-signing-key-file={}", file("accounts.key")),
             &format!("--token-auth-file={}", file("tokens.csv")),
             "--authorization-mode=RBAC",
+            &format!("--proxy-client-cert-file={}", file("front-proxy.crt")),
+            &format!("--proxy-client-key-file={}", file("front-proxy.key")),
+            &format!("--requestheader-client-ca-file={}", file("front-proxy.crt")),
+            "--requestheader-allowed-names=front-proxy",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
             // For port-forward, exec and logs: no DNS server knows the node's name.
             "--kubelet-preferred-address-types=InternalIP",
             "--allow-privileged=true",
