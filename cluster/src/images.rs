@@ -176,6 +176,13 @@ impl<'a> Images<'a> {
 
     /// Loads images into containerd, their shared layers once.
     pub fn load(&self, tags: &[&str]) -> Result<()> {
+        let archive = self.save(tags)?;
+        self.node.load(&archive)?;
+        Ok(fs::remove_file(&archive)?)
+    }
+
+    /// Writes images into an archive, their shared layers once.
+    pub fn save(&self, tags: &[&str]) -> Result<PathBuf> {
         let archive = self.node.place.folder("images")?.join("images.tar");
         let _ = fs::remove_file(&archive);
         run(self
@@ -183,7 +190,6 @@ impl<'a> Images<'a> {
             .args(["save", "--quiet", "--multi-image-archive", "--output"])
             .arg(&archive)
             .args(tags))?;
-        self.node.load(&archive)?;
-        Ok(fs::remove_file(&archive)?)
+        Ok(archive)
     }
 }

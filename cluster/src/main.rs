@@ -6,6 +6,7 @@
 mod addons;
 mod checks;
 mod cluster;
+mod docker;
 mod images;
 mod kubectl;
 mod load;

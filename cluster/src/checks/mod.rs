@@ -2,6 +2,7 @@
 
 mod apply;
 mod autoscale;
+mod compose;
 mod disruptions;
 mod failures;
 mod images;
@@ -39,7 +40,7 @@ const CHECKS: [Check; 8] = [
 /// How many of these the short form runs.
 const SHORT: usize = 3;
 /// Checks that have not passed yet: they run only if they are named.
-const UNPROVEN: [Check; 8] = [
+const UNPROVEN: [Check; 9] = [
     ("rollout", rollout::update_and_undo),
     ("deletions", disruptions::deletions),
     ("reboot", reboot::node),
@@ -48,6 +49,7 @@ const UNPROVEN: [Check; 8] = [
     ("replica", scaling::read_replica),
     ("monitoring", monitoring::prometheus),
     ("autoscale", autoscale::query_service),
+    ("compose", compose::compose),
 ];
 
 /// The checks whose names are in `names`, all that have passed if it is empty, or those of the short form.

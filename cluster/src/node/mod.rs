@@ -25,8 +25,8 @@ use nix::{
     unistd::Pid,
 };
 
-pub use config::{ADDRESS, API_PORT, DNS, NAME, PAUSE, SERVICES};
-use config::{CGROUP, CONTAINERD};
+use config::CONTAINERD;
+pub use config::{ADDRESS, API_PORT, CGROUP, DNS, NAME, PAUSE, SERVICES};
 
 use crate::{place::Place, programs::Programs};
 
@@ -173,6 +173,11 @@ fn running(place: &Place) -> Result<Option<Pid>> {
     if name.trim() != "unshare" {
         return Ok(None);
     }
+    first_process(outer.parse().context("an odd process id")?)
+}
+
+/// The first process of the namespaces that this process, an `unshare`, made.
+pub fn first_process(outer: u32) -> Result<Option<Pid>> {
     let children = fs::read_to_string(format!("/proc/{outer}/task/{outer}/children"))
         .context("cannot read the children of a process")?;
     match children.split_whitespace().next() {
