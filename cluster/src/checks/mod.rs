@@ -27,23 +27,23 @@ use crate::cluster::Cluster;
 pub type Check = (&'static str, fn(&mut Cluster) -> Result<Vec<String>>);
 
 /// The checks that have passed, in their order. After `walk`, each one applies the overlay that it needs.
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     ("images", images::build_and_run),
     ("apply", apply::dev_overlay),
     ("walk", walk::calls_of_the_demo),
     ("drain", disruptions::drain),
     ("memory", failures::out_of_memory),
     ("hang", failures::hang),
+    ("reboot", reboot::node),
     ("production", production::overlay),
     ("network", network::policies),
 ];
 /// How many of these the short form runs.
 const SHORT: usize = 3;
 /// Checks that have not passed yet: they run only if they are named.
-const UNPROVEN: [Check; 9] = [
+const UNPROVEN: [Check; 8] = [
     ("rollout", rollout::update_and_undo),
     ("deletions", disruptions::deletions),
-    ("reboot", reboot::node),
     ("secrets", settings::rotate_token),
     ("scaling", scaling::query_service),
     ("replica", scaling::read_replica),
