@@ -234,7 +234,6 @@ fn replica(
         settings: check.clone(),
     };
     let shared = Batched::new(callers.clone(), &callers.shared(), config.coalescing_lanes);
-    // One overlay per replica: replicas differ in revision and in the rows that recent events remove.
     let (filling, loader) = common
         .hot
         .clone()
@@ -253,6 +252,7 @@ fn replica(
         })
         .unzip();
     let inner = Loading::new(shared.clone(), filling);
+    // One overlay per replica: replicas differ in revision and in the rows that recent events remove.
     let exact = Overlaid::new(inner, Arc::clone(recent), Arc::clone(&probe.replica), config.freshness_wait);
     let read_model = ReadModel::new(exact, Arc::clone(&probe.breaker), Arc::clone(&probe.replica));
     Ok((read_model, Background { shared, probe, loader }))

@@ -99,7 +99,7 @@ async fn memory_answers_exactly_and_only_while_it_may() {
     own.wait_ready();
     writes_are_seen(&endpoints, &viewer, &targets).await;
 
-    // Without a word about the head nobody knows what this process lacks.
+    // Without reports of the head, query-service cannot know what it lacks.
     own.kill(Victim::Nats);
     own.kill(Victim::Postgres);
     wait_source(Source::Neo4j, || async {

@@ -52,7 +52,7 @@ async fn every_answer_is_the_state_at_its_revision() {
     // answers are as exact as any.
     let settings =
         Env::default().with("NEO4J_READ_TIMEOUT_MILLIS", "2000").with("REPLICA_MAX_LAG_SECONDS", "600");
-    // Too small for all accounts, so that entries come and go.
+    // The smallest hot set. It holds all of these accounts; projectors that restart end what was loaded.
     let settings = settings.with("HOT_SET_BYTES", "65536");
     let mut own = Own::start_to_grow(settings).await;
     own.grow();

@@ -85,7 +85,7 @@ pub(super) async fn persist(
     }
     shared.batch_limit.applied(changes.edges());
     projection.touched();
-    // Nobody reads an incomplete read model, so its repairs are published together at the end.
+    // Readers skip an incomplete read model, so its repairs are published together at the end.
     if next.complete && (changes.edges() > 0 || !projection.sweep.complete()) {
         projection.repaired();
     }

@@ -10,7 +10,7 @@ use crate::metrics::{
 /// Interval at which the gauges are set.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Sets them for ever.
+/// Sets the gauges once a second, and never returns.
 pub async fn set(recent: &Recent) {
     loop {
         let (position, events, bytes, span) = {

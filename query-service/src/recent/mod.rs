@@ -1,6 +1,8 @@
-//! The log as known to this process: its newest revision, and the recent events.
+//! The log as known to this process: its newest revision, the recent events, and the hot set that follows them.
 //!
-//! Heartbeats get lost, so nothing here proves freshness: an answer proves it by the checkpoint that it was read with.
+//! Heartbeats get lost, so the head does not prove that an answer of a store is fresh: the answer proves it by the
+//! checkpoint that it was read with. An answer of the hot set is of the position of the recent events; the head decides
+//! whether that position may lack something old.
 
 mod cursor;
 mod follow;

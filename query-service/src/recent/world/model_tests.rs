@@ -28,7 +28,8 @@ enum Op {
     Event(Vec<(u8, u8)>, bool),
     /// This process reads the next event. A replica may have applied it before.
     Follow,
-    /// A replica is read. The answer lies between two revisions, so many before the newest; it is torn as the bits say.
+    /// A replica is read. The answer lies between two revisions: the later one is `behind` the newest, the earlier one is
+    /// `torn` before that. `bits` choose the revision of each edge.
     Read { what: What, behind: u8, torn: u8, bits: u64 },
     /// The oldest answer arrives.
     Arrive,
